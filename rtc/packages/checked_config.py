@@ -24,13 +24,12 @@ from rtc.packages.model_config import (
     WANDB_KEY,
     WANDB_RUN_KEY,
     check_paths,
-    get_setting,
     parse_model_config,
     parse_settings,
-    with_setting,
 )
 from rtc.packages.plan import Plan, TrainStep
 from rtc.packages.safe_yaml import json_text, yaml_text
+from rtc.packages.setting_paths import get_setting, with_setting
 from rtc.packages.sources import TEXT_MAX, folder_files
 from rtc.packages.text_encoding import decode_text
 from rtc.packages.worker_settings import without_worker_settings

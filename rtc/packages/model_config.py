@@ -14,6 +14,7 @@ from protocol.fields import COUNT_MAX, is_printable
 from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import LABELS_KEY, leaves_folder
 from rtc.packages.safe_yaml import safe_json, safe_yaml
+from rtc.packages.setting_paths import get_setting, without_setting
 from rtc.packages.setting_tree import holds_interpolation
 from rtc.packages.worker_settings import WORKER_SETTINGS, notes_about
 
@@ -122,30 +123,6 @@ def parse_model_config(name: str, text: str) -> dict[str, Any]:
     if found := [key for key in _HYDRA_KEYS if key in tree]:
         raise bad_package(f"{name} holds {found[0]!r}, with which other files would be read. Take it out.")
     return tree
-
-
-def get_setting(tree: Mapping[str, Any], key: str) -> Any:
-    """Return the value at a path of keys, such as `trainer_config.max_epochs`; None where there is none."""
-    node: Any = tree
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
-
-
-def with_setting(tree: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Return a copy of the tree with another value at a path of keys; mappings that are missing are made."""
-    first, _, rest = key.partition(".")
-    inner = tree.get(first)
-    return {**tree, first: with_setting(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
-
-
-def without_setting(tree: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a copy of the tree without the value at a path of keys."""
-    first, _, rest = key.partition(".")
-    if not rest:
-        return {name: value for name, value in tree.items() if name != first}
-    inner = tree.get(first)
-    return {**tree, first: without_setting(inner, rest)} if isinstance(inner, dict) else dict(tree)
 
 
 def setting_leaves_package(key: str, paths: tuple[str, ...]) -> bool:

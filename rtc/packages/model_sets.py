@@ -12,6 +12,7 @@ from attrs import frozen
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import base_name
 from rtc.packages.foreign_errors import bad_package
+from rtc.packages.setting_paths import get_setting
 
 _WHOLE_IMAGE = frozenset(
     {"single_instance", "bottomup", "multi_class_bottomup", "bottomup_segmentation", "semantic_segmentation"}
@@ -45,14 +46,14 @@ class TrainedModel:
 
 def trained_model(name: str, tree: Any) -> TrainedModel:
     """Return what the parsed configuration of a model says; `name` is that of its folder."""
-    heads = _get(tree, "model_config", "head_configs") or _get(tree, "model", "heads")
+    heads = get_setting(tree, "model_config.head_configs") or get_setting(tree, "model.heads")
     filled = [key for key, head in heads.items() if head is not None] if isinstance(heads, dict) else []
     head = filled[0] if len(filled) == 1 and isinstance(filled[0], str) else ""
     return TrainedModel(
         name,
         known_head(head),
         tuple(_parts(tree)),
-        _get(tree, "data_config", "preprocessing", "crop_mode") == "bbox",
+        get_setting(tree, "data_config.preprocessing.crop_mode") == "bbox",
     )
 
 
@@ -155,7 +156,7 @@ def _notes(
 
 def _parts(tree: Any) -> Iterator[str]:
     """Yield the names of the parts in the first skeleton of a configuration of sleap-nn."""
-    skeletons = _get(tree, "data_config", "skeletons")
+    skeletons = get_setting(tree, "data_config.skeletons")
     nodes = (
         skeletons[0].get("nodes")
         if isinstance(skeletons, list) and skeletons and isinstance(skeletons[0], dict)
@@ -165,9 +166,3 @@ def _parts(tree: Any) -> Iterator[str]:
         name = node.get("name") if isinstance(node, dict) else node
         if isinstance(name, str):
             yield name
-
-
-def _get(tree: Any, *keys: str) -> Any:
-    for key in keys:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree

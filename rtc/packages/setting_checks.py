@@ -5,14 +5,13 @@ refused only if no worker that may get it could take it; otherwise what is doubt
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from copy import deepcopy
 from typing import Any
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.packages.config_schema import BadSetting, known_schemas
 from rtc.packages.hydra_overrides import LABELS_KEY, Override
-from rtc.packages.model_config import with_setting
+from rtc.packages.setting_paths import get_setting, with_setting, without_setting
 from rtc.packages.worker_settings import find_worker_setting
 
 RefusedBy = Mapping[str, tuple[str, ...]]
@@ -33,7 +32,7 @@ def find_refused(
         labels: the labels to train on, which the worker writes into the configuration.
     """
     overrides = tuple(overrides)
-    changed, missing = _apply(deepcopy(dict(tree or {})), overrides if tree is not None else _additions(overrides))
+    changed, missing = _apply(tree or {}, overrides if tree is not None else _additions(overrides))
     if tree is not None and labels:
         changed = with_setting(changed, LABELS_KEY, list(labels))
     keys = [override.key for override in overrides]
@@ -54,7 +53,7 @@ def _is_replaced(key: str) -> bool:
 
 def with_overrides(tree: Mapping[str, Any], overrides: Iterable[Override]) -> dict[str, Any]:
     """Return a copy of a configuration with overrides, as Hydra applies them; the last one of a setting counts."""
-    return _apply(deepcopy(dict(tree)), overrides)[0]
+    return _apply(tree, overrides)[0]
 
 
 def merge(parts: Iterable[RefusedBy]) -> RefusedBy:
@@ -114,29 +113,17 @@ def _additions(overrides: tuple[Override, ...]) -> tuple[Override, ...]:
     return tuple(override for override in overrides if not override.is_removal)
 
 
-def _apply(tree: dict[str, Any], overrides: Iterable[Override]) -> tuple[dict[str, Any], list[BadSetting]]:
-    """Return the configuration with the overrides as Hydra applies them, and the settings that cannot be taken out."""
-    missing = []
+def _apply(tree: Mapping[str, Any], overrides: Iterable[Override]) -> tuple[dict[str, Any], list[BadSetting]]:
+    """Return a copy of the configuration with the overrides as Hydra applies them, and what cannot be taken out."""
+    changed, missing = dict(tree), []
     for override in overrides:
         if override.is_removal:
-            node = _parent(tree, override.key)
-            if node is None or override.key.rpartition(".")[2] not in node:
-                missing.append(BadSetting(override.key, "is not in the configuration, so it cannot be taken out of it"))
+            section, _, name = override.key.rpartition(".")
+            settings = get_setting(changed, section)
+            if isinstance(settings, dict) and name in settings:
+                changed = without_setting(changed, override.key)
             else:
-                del node[override.key.rpartition(".")[2]]
-        elif override.parsed != {} or not isinstance(_find(tree, override.key), dict):  # `{}` changes no mapping
-            tree = with_setting(tree, override.key, override.parsed)
-    return tree, missing
-
-
-def _find(tree: Mapping[str, Any], key: str) -> Any:
-    node = _parent(tree, key)
-    return node.get(key.rpartition(".")[2]) if node is not None else None
-
-
-def _parent(tree: Mapping[str, Any], key: str) -> Any:
-    """Return the mapping that a setting is in, or None if it is not there."""
-    node: Any = tree
-    for part in key.split(".")[:-1]:
-        node = node.get(part) if isinstance(node, dict) else None
-    return node if isinstance(node, dict) else None
+                missing.append(BadSetting(override.key, "is not in the configuration, so it cannot be taken out of it"))
+        elif override.parsed != {} or not isinstance(get_setting(changed, override.key), dict):  # `{}` changes nothing
+            changed = with_setting(changed, override.key, override.parsed)
+    return changed, missing

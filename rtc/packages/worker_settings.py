@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from protocol.fields import printable
+from rtc.packages.setting_paths import get_setting, without_setting
 
 VALUE_MAX = 40
 """Characters of a value that a sentence shows."""
@@ -95,7 +96,7 @@ def asks_for_much(key: str, value: str) -> bool:
 def notes_about(tree: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each setting of a configuration with which it asks for certain hardware."""
     for setting in WORKER_SETTINGS:
-        value = _as_text(_get(tree, setting.key))
+        value = _as_text(get_setting(tree, setting.key))
         if setting.usual and value not in setting.usual:
             yield left_out(setting.key, value)
 
@@ -104,24 +105,9 @@ def without_worker_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration without what the worker chooses; other values are left as they are."""
     result = dict(tree)
     for setting in WORKER_SETTINGS:
-        if not setting.only or _as_text(_get(tree, setting.key)) in setting.only:
-            result = _without(result, setting.key)
+        if not setting.only or _as_text(get_setting(tree, setting.key)) in setting.only:
+            result = without_setting(result, setting.key)
     return result
-
-
-def _get(tree: Mapping[str, Any], key: str) -> Any:
-    node: Any = tree
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node
-
-
-def _without(tree: Mapping[str, Any], key: str) -> dict[str, Any]:
-    first, _, rest = key.partition(".")
-    if not rest:
-        return {name: value for name, value in tree.items() if name != first}
-    inner = tree.get(first)
-    return {**tree, first: _without(inner, rest)} if isinstance(inner, Mapping) else dict(tree)
 
 
 def _as_text(value: object) -> str:

@@ -16,12 +16,11 @@ from rtc.packages.hydra_overrides import LABELS_KEY
 from rtc.packages.model_config import (
     CKPT_DIR_KEY,
     RUN_NAME_KEY,
-    get_setting,
     parse_model_config,
     read_model_config,
-    with_setting,
 )
 from rtc.packages.safe_yaml import readable_yaml, yaml_text
+from rtc.packages.setting_paths import get_setting, with_setting
 from rtc.packages.sources import TEXT_MAX
 from rtc.packages.text_encoding import decode_text
 

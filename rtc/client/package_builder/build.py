@@ -37,11 +37,17 @@ from rtc.client.package_builder.slp_files import (
     has_sleap_io,
 )
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
-from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs, refused_settings
+from rtc.client.package_builder.training_config import TrainingConfig, find_refused_in, read_training_configs
 from rtc.common.errors import RtcError
 from rtc.config.folders import shown_path
 from rtc.packages.file_names import plain_name, unused_path
-from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, left_out_overrides, read_override, split_secrets
+from rtc.packages.hydra_overrides import (
+    FROM_COMMAND_LINE,
+    left_out_overrides,
+    read_override,
+    read_overrides,
+    split_secrets,
+)
 from rtc.packages.inference import IMAGE_ENDINGS, LABELS_ENDING, VIDEO_ENDINGS
 from rtc.packages.model_sets import check_models_together
 from rtc.packages.original_paths import MEMBER
@@ -79,6 +85,7 @@ def build_training(
     """
     check_pipeline(pipeline, has_configs=bool(configs))
     effective = [text for text in overrides if read_override(text, FROM_COMMAND_LINE) is not None]
+    read = read_overrides(effective, FROM_COMMAND_LINE)
     for note in left_out_overrides(overrides, FROM_COMMAND_LINE):
         report(note)
     shown, secrets = split_secrets(effective)
@@ -91,13 +98,13 @@ def build_training(
     )
     for other in other_labels:
         check_labels(other)
-    for sentence in newest_refusals(refused_settings(tuple(configs), overrides)):
+    for sentence in newest_refusals(find_refused_in(training_configs, read)):
         report(sentence)  # who sends the package may refuse it for that, when it knows the worker
     report(f"Reading {labels.name}")
-    reads = frames_of_training(training_configs, shown)
+    reads = frames_of_training(training_configs, read)
     inspected = {path: inspect_training_labels(path, reads, report) for path in (labels, *other_labels)}
     check_labels_fit(inspected[labels], pipeline)
-    check_models_fit(training_configs, shown, inspected[labels], report)
+    check_models_fit(training_configs, read, inspected[labels], report)
     with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)
         report(f"Packing {labels.name}")

@@ -9,7 +9,9 @@ from typing import Any
 
 from rtc.client.package_builder.slp_files import PredictionFrames, TrainingFrames
 from rtc.client.package_builder.training_config import TrainingConfig
+from rtc.packages.hydra_overrides import Override
 from rtc.packages.predict_options import Value
+from rtc.packages.setting_checks import with_overrides
 
 POINTS_ONLY = ("single_instance", "centered_instance", "bottomup", "multi_class_bottomup", "multi_class_topdown")
 """Heads that learn from points alone; others may learn from centroids, masks or boxes too."""
@@ -22,30 +24,20 @@ _FILTERS = (
 """The options that choose frames by their labels. When several are given, sleap-nn obeys the first of this list."""
 
 
-def frames_of_training(configs: Sequence[TrainingConfig], overrides: Sequence[str]) -> TrainingFrames:
+def frames_of_training(configs: Sequence[TrainingConfig], overrides: Sequence[Override]) -> TrainingFrames:
     """Return which frames the models of these configurations read between them.
 
     Args:
         configs: one configuration for each model.
-        overrides: Hydra overrides, which apply to every model.
+        overrides: they apply to every model.
     """
-    data = [_data_settings(config.tree, overrides) for config in configs if not config.legacy]
+    changed = (with_overrides(config.tree, overrides) for config in configs if not config.legacy)
+    data = [settings for tree in changed if isinstance(settings := tree.get("data_config"), dict)]
     return TrainingFrames(
         predicted=any(map(_reads_predicted, data)) or any(config.head == "embedding" for config in configs),
         negative=any(_is_true(settings.get("use_negative_frames")) for settings in data),
         annotated=any(config.head not in POINTS_ONLY for config in configs),
     )
-
-
-def _data_settings(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the settings below `data_config`, with the overrides that set one of them."""
-    section = tree.get("data_config")
-    settings = dict(section) if isinstance(section, dict) else {}
-    for override in overrides:
-        key, _, value = override.lstrip("+").partition("=")
-        if key.startswith("data_config."):
-            settings[key.removeprefix("data_config.")] = value
-    return settings
 
 
 def _reads_predicted(settings: Mapping[str, Any]) -> bool:

@@ -14,25 +14,28 @@ from rtc.client.package_builder.frames_read import POINTS_ONLY
 from rtc.client.package_builder.slp_files import LabelledAnimals
 from rtc.client.package_builder.training_config import TrainingConfig
 from rtc.common.errors import RtcError
-from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides
+from rtc.packages.hydra_overrides import Override
 from rtc.packages.setting_checks import with_overrides
+from rtc.packages.setting_paths import get_setting
 
 _NODES_SHOWN = 12
 """Maximum number of parts of an animal that one sentence names."""
-_HEAD_PLACE = ("model_config", "head_configs")
-_LEGACY_HEAD_PLACE = ("model", "heads")
+_HEADS_KEY, _LEGACY_HEADS_KEY = "model_config.head_configs", "model.heads"
 _CLASSES = ("class_maps", "class_vectors")
 """The sections of a head that learn identities, which are tracks of the labels."""
 
 
 def check_models_fit(
-    configs: Sequence[TrainingConfig], overrides: Sequence[str], labels: InspectedLabels, report: Callable[[str], None]
+    configs: Sequence[TrainingConfig],
+    overrides: Sequence[Override],
+    labels: InspectedLabels,
+    report: Callable[[str], None],
 ) -> None:
     """Check that models can learn from labels.
 
     Args:
         configs: one configuration for each model.
-        overrides: Hydra overrides, which apply to every model.
+        overrides: they apply to every model.
         labels: the labels to train on; nothing is checked if no sleap-io is installed here to read them.
         report: called with a sentence about what sleap-nn would learn wrongly without a word.
 
@@ -42,10 +45,10 @@ def check_models_fit(
     animals = labels.project.animals if labels.project is not None else None
     if animals is None:
         return
-    read = read_overrides(overrides, FROM_COMMAND_LINE)
     for config in configs:
-        tree = config.tree if config.legacy else with_overrides(config.tree, read)
-        head = _section(tree, *(_LEGACY_HEAD_PLACE if config.legacy else _HEAD_PLACE), config.head)
+        tree = config.tree if config.legacy else with_overrides(config.tree, overrides)
+        heads = get_setting(tree, _LEGACY_HEADS_KEY if config.legacy else _HEADS_KEY)
+        head = _section(heads, config.head)
         for text in _problems(config, head, animals, labels.path.name):
             raise RtcError(FaultCode.USAGE, f"{config.path.name}: {text}")
     other = next((nodes for nodes in animals.used_nodes if nodes != animals.nodes), None)
@@ -123,9 +126,7 @@ def _named(nodes: Sequence[str]) -> str:
     return ", ".join(nodes[:_NODES_SHOWN]) + (", …" if len(nodes) > _NODES_SHOWN else "")
 
 
-def _section(tree: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    """Return the mapping at a path of keys; an empty one where there is none."""
-    node: Any = tree
-    for key in keys:
-        node = node.get(key) if isinstance(node, dict) else None
-    return node if isinstance(node, dict) else {}
+def _section(tree: Any, name: str) -> Mapping[str, Any]:
+    """Return the mapping of this name in another; an empty one where there is none."""
+    section = tree.get(name) if isinstance(tree, Mapping) else None
+    return section if isinstance(section, Mapping) else {}

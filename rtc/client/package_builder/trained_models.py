@@ -9,8 +9,9 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.packages.inference import CONFIG_FILES, WEIGHTS_FILES
-from rtc.packages.model_config import get_setting, parse_settings
+from rtc.packages.model_config import parse_settings
 from rtc.packages.model_sets import TrainedModel, trained_model
+from rtc.packages.setting_paths import get_setting
 from rtc.packages.sources import TEXT_MAX
 from rtc.packages.text_encoding import decode_text
 

@@ -5,7 +5,6 @@ be outdated or belong to another computer.
 """
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -14,21 +13,22 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.client.package_builder.slp_files import check_file
 from rtc.common.errors import RtcError
-from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides
-from rtc.packages.model_config import parse_settings, read_model_config
+from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, LABELS_KEY, Override, read_overrides
+from rtc.packages.model_config import CKPT_DIR_KEY, RUN_NAME_KEY, WANDB_KEY, parse_settings, read_model_config
 from rtc.packages.safe_yaml import json_text, yaml_text
 from rtc.packages.setting_checks import RefusedBy, find_refused, merge
+from rtc.packages.setting_paths import get_setting, with_setting
 from rtc.packages.sources import TEXT_MAX
 from rtc.packages.text_encoding import decode_text
 
-_LABELS = (("data_config", "val_labels_path"), ("data_config", "test_file_path"))
-_LEGACY_LABELS = (("data", "labels", "validation_labels"), ("data", "labels", "test_labels"))
+_LABELS = ("data_config.val_labels_path", "data_config.test_file_path")
+_LEGACY_LABELS = ("data.labels.validation_labels", "data.labels.test_labels")
 _WEIGHTS = (
-    ("trainer_config", "resume_ckpt_path"),
-    ("model_config", "pretrained_backbone_weights"),
-    ("model_config", "pretrained_head_weights"),
+    "trainer_config.resume_ckpt_path",
+    "model_config.pretrained_backbone_weights",
+    "model_config.pretrained_head_weights",
 )
-_OWN_SETTINGS = (("data_config", "cache_img_path"), ("trainer_config", "wandb", "api_key"))
+_OWN_SETTINGS = ("data_config.cache_img_path", WANDB_KEY)
 """Settings that are removed: a folder of the client's own computer, which does not exist elsewhere, and the key of a
 service, which no job needs."""
 _TRAINED_FIRST = "centroid"
@@ -62,7 +62,7 @@ class TrainingConfig:
             RtcError: USAGE: a file does not exist.
         """
         keys = _LEGACY_LABELS if self.legacy else _LABELS
-        return tuple(self._find_file(path) for key in keys for path in _strings(_get_setting(self.tree, key)))
+        return tuple(self._find_file(path) for key in keys for path in _strings(get_setting(self.tree, key)))
 
     def package_text(self, labels: str, run: str, add: AddFile) -> str:
         """Return the text of the configuration for the package, after adding every other file that it names.
@@ -75,37 +75,34 @@ class TrainingConfig:
         Raises:
             RtcError: USAGE: a file does not exist. BAD_PACKAGE: the configuration contains something not allowed.
         """
-        tree = deepcopy(self.tree)
-        for keys, folder in (
-            (_LEGACY_LABELS if self.legacy else _LABELS, ""),
-            (() if self.legacy else _WEIGHTS, "weights"),
-        ):
-            for key in keys:
-                self._add_files(tree, key, folder, add)
+        tree = self.tree
+        for key in _LEGACY_LABELS if self.legacy else _LABELS:
+            tree = self._with_files(tree, key, "", add)
+        for key in () if self.legacy else _WEIGHTS:
+            tree = self._with_files(tree, key, "weights", add)
         if self.legacy:
-            _set_setting(tree, ("data", "labels", "training_labels"), labels)
-            _set_setting(tree, ("outputs", "run_name"), run)
+            tree = with_setting(tree, "data.labels.training_labels", labels)
+            tree = with_setting(tree, "outputs.run_name", run)
         else:
-            _set_setting(tree, ("data_config", "train_labels_path"), [labels])
-            _set_setting(tree, ("trainer_config", "ckpt_dir"), "models")
-            _set_setting(tree, ("trainer_config", "run_name"), run)
+            tree = with_setting(tree, LABELS_KEY, [labels])
+            tree = with_setting(tree, CKPT_DIR_KEY, "models")
+            tree = with_setting(tree, RUN_NAME_KEY, run)
             for key in _OWN_SETTINGS:
-                if _get_setting(tree, key) is not None:
-                    _set_setting(tree, key, None)
+                if get_setting(tree, key) is not None:
+                    tree = with_setting(tree, key, None)
         text = json_text(tree) if self.legacy else yaml_text(tree)
         read_model_config(f"{self.path.stem}{self.ending}", text)
         return text
 
-    def _add_files(self, tree: dict[str, Any], key: tuple[str, ...], folder: str, add: AddFile) -> None:
-        """Add the files that one setting names to a folder of the package; replace them in `tree` by their new names.
+    def _with_files(self, tree: dict[str, Any], key: str, folder: str, add: AddFile) -> dict[str, Any]:
+        """Add the files that one setting names to a folder of the package; return `tree` with their new names.
 
         Raises:
             RtcError: USAGE: a file does not exist.
         """
-        value = _get_setting(tree, key)
+        value = get_setting(tree, key)
         names = [add(self._find_file(path), folder) for path in _strings(value)]
-        if names:
-            _set_setting(tree, key, names if isinstance(value, list) else names[0])
+        return with_setting(tree, key, names if isinstance(value, list) else names[0]) if names else tree
 
     def _find_file(self, named: str) -> Path:
         """Return the path of a file that the configuration names: at the path it gives, or next to the configuration.
@@ -141,15 +138,24 @@ def read_training_configs(paths: tuple[Path, ...]) -> tuple[TrainingConfig, ...]
 def refused_settings(paths: tuple[Path, ...], overrides: Sequence[str]) -> RefusedBy:
     """Return what versions of sleap-nn refuse in training configurations with these overrides (`check_refused`).
 
+    Args:
+        paths: one configuration for each model; none: sleap-nn writes them later.
+        overrides: overrides as a person typed them; they apply to every model.
+
     Raises:
         RtcError: USAGE or BAD_PACKAGE: under the conditions of `read_training_configs` and `read_overrides`.
     """
-    read = read_overrides(overrides, FROM_COMMAND_LINE)
-    if not paths:  # sleap-nn writes the configuration later
-        return find_refused("The configuration", None, read, ())
+    configs = read_training_configs(paths) if paths else ()
+    return find_refused_in(configs, read_overrides(overrides, FROM_COMMAND_LINE))
+
+
+def find_refused_in(configs: Sequence[TrainingConfig], overrides: Sequence[Override]) -> RefusedBy:
+    """Do as `refused_settings`, for configurations and overrides that are read already."""
+    if not configs:
+        return find_refused("The configuration", None, overrides, ())
     return merge(
-        find_refused(config.path.name, None if config.legacy else config.tree, read, ("labels.slp",))
-        for config in read_training_configs(paths)
+        find_refused(config.path.name, None if config.legacy else config.tree, overrides, ("labels.slp",))
+        for config in configs
     )
 
 
@@ -177,24 +183,6 @@ def _parse(name: str, text: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise RtcError(FaultCode.USAGE, f"{name} is no training configuration.")
     return tree
-
-
-def _get_setting(tree: dict[str, Any], key: tuple[str, ...]) -> Any:
-    """Return the value at a path of keys in nested dictionaries; None where there is none."""
-    node: Any = tree
-    for part in key:
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
-
-
-def _set_setting(tree: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
-    """Set the value at a path of keys in nested dictionaries, which are made where they are missing."""
-    node = tree
-    for part in key[:-1]:
-        if not isinstance(node.get(part), dict):
-            node[part] = {}
-        node = node[part]
-    node[key[-1]] = value
 
 
 def _strings(value: Any) -> list[str]:

@@ -12,6 +12,7 @@ from rtc.client.package_builder.frames_read import frames_of_prediction, frames_
 from rtc.client.package_builder.packing_progress import REPORT_TIME, PackingProgress
 from rtc.client.package_builder.slp_files import PredictionFrames, Project, Relinked, TrainingFrames, Video
 from rtc.client.package_builder.training_config import TrainingConfig
+from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides
 
 PROGRAM = Path(contents.__file__).with_name("slp_subprocess.py")
 
@@ -170,11 +171,13 @@ def config(head="single_instance", **data):
             TrainingFrames(predicted=True),
         ),
         ([config()], ("++data_config.use_negative_frames=true",), TrainingFrames(negative=True)),
+        ([config()], ("data_config.use_negative_frames='true'",), TrainingFrames(negative=True)),
+        ([config(use_negative_frames=True)], ("~data_config.use_negative_frames",), TrainingFrames()),
         ([config(), config("centroid")], (), TrainingFrames(annotated=True)),
     ],
 )
 def test_configurations_and_overrides_say_what_a_training_reads(configs, overrides, expected):
-    assert frames_of_training(configs, overrides) == expected
+    assert frames_of_training(configs, read_overrides(overrides, FROM_COMMAND_LINE)) == expected
 
 
 @pytest.mark.parametrize("videos", [1, 1_000])

@@ -10,6 +10,7 @@ from rtc.client.package_builder.models_fit import check_models_fit
 from rtc.client.package_builder.slp_files import LabelledAnimals, Project
 from rtc.client.package_builder.training_config import TrainingConfig
 from rtc.common.errors import RtcError
+from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides
 
 NODES = ("nose", "thorax", "tail")
 
@@ -24,9 +25,8 @@ def check(head, settings, overrides=(), legacy=False, **labelled):
     tree = {"model": {"heads": {head: settings}}} if legacy else {"model_config": {"head_configs": {head: settings}}}
     config = TrainingConfig(Path("mine.yaml"), head, tree, legacy)
     said = []
-    check_models_fit(
-        [config], overrides, InspectedLabels(Path("flies.slp"), Project(3, (), animals=animals)), said.append
-    )
+    read = read_overrides(overrides, FROM_COMMAND_LINE)
+    check_models_fit([config], read, InspectedLabels(Path("flies.slp"), Project(3, (), animals=animals)), said.append)
     return said
 
 

@@ -7,11 +7,10 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-import trio
-
+from rtc.common.cancellable_process import check_cancelled
 from rtc.packages.zip_reader import BLOCK
 
 
@@ -42,15 +41,6 @@ def open_zip_writer(
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def check_cancelled() -> None:
-    """Raise `trio.Cancelled` in a thread that trio started, if the task that waits for the thread was cancelled.
-
-    In any other thread this does nothing. Call it between blocks of work.
-    """
-    with suppress(RuntimeError):  # trio raises it in a thread that trio did not start
-        trio.from_thread.check_cancelled()
 
 
 def add_file(archive: zipfile.ZipFile, name: str, path: Path, check: Callable[[], None] = check_cancelled) -> None:

@@ -9,6 +9,7 @@ import trio
 from attrs import frozen
 
 from rtc.common.errors import RtcError
+from rtc.common.hdf5 import is_hdf5
 from rtc.common.process_group import run_group
 from rtc.packages.inference import PredictStep
 from rtc.runner.step_context import StepContext
@@ -19,8 +20,6 @@ COUNT_TIME = 60.0
 """Seconds after which counting is given up; ten million instances take some seconds."""
 OUTPUT_MAX = 64 * 1024
 """Bytes of the program's output that are kept."""
-HDF5 = b"\x89HDF\r\n\x1a\n"
-"""The first bytes of predictions; a file that begins in another way is not counted."""
 _SUBPROCESS = Path(__file__).resolve().parent / "count_subprocess.py"
 
 
@@ -49,7 +48,7 @@ async def count_predictions(context: StepContext, step: PredictStep) -> FileCoun
             received.extend(block[: OUTPUT_MAX - len(received)])
 
     try:
-        if not await trio.to_thread.run_sync(_is_hdf5, output):
+        if not await trio.to_thread.run_sync(is_hdf5, output):
             return None
         # -P: without it our own folder would come first on sys.path, and our modules would hide others of the same name
         command = [str(python_of(context.sleap_nn)), "-P", str(_SUBPROCESS), str(output)]
@@ -66,11 +65,6 @@ async def count_predictions(context: StepContext, step: PredictStep) -> FileCoun
     except (OSError, RtcError):
         return None
     return _read_counts(bytes(received))
-
-
-def _is_hdf5(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(HDF5)) == HDF5
 
 
 def _read_counts(printed: bytes) -> FileCounts | None:

@@ -1,6 +1,7 @@
 """Find sleap-nn, and build its command lines."""
 
 import importlib.metadata
+import importlib.util
 import re
 import shlex
 import shutil
@@ -106,6 +107,16 @@ def python_of(sleap_nn: Path) -> Path:
     raise RtcError(
         FaultCode.USAGE, "The Python of sleap-nn was not found. Run: pip install '.[worker]' in sleap-rtc's folder"
     )
+
+
+def python_with(module: str) -> str | None:
+    """Return the path of a Python that has a module: our own, or that of sleap-nn; None when there is none."""
+    if importlib.util.find_spec(module) is not None:
+        return sys.executable
+    try:
+        return str(python_of(find_sleap_nn()))
+    except (RtcError, OSError):
+        return None
 
 
 def train_command(

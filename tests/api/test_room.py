@@ -85,7 +85,7 @@ def write_files() -> None:
 
 
 async def test_labels_and_data_become_packages_on_the_way(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slp_files, "_python_with_sleap_io", lambda: None)  # these are no real labels
+    monkeypatch.setattr(slp_files, "python_with", lambda _module: None)  # these are no real labels
     worker = await lab.start_worker()
     write_files()
     async with enter(lab, worker) as room:
@@ -103,7 +103,7 @@ async def test_labels_and_data_become_packages_on_the_way(lab: Lab, monkeypatch:
 async def test_labels_without_a_configuration_bring_home_what_sleap_nn_wrote(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slp_files, "_python_with_sleap_io", lambda: None)  # these are no real labels
+    monkeypatch.setattr(slp_files, "python_with", lambda _module: None)  # these are no real labels
     worker = await lab.start_worker()
     write_files()
     async with enter(lab, worker) as room:

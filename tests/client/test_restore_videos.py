@@ -294,7 +294,7 @@ def test_without_h5py_the_predictions_come_as_they_are_with_a_sentence(
     predictions: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = predictions(media("video.mp4"))
-    monkeypatch.setattr(module, "_python_with_h5py", lambda: None)
+    monkeypatch.setattr(module, "python_with", lambda _module: None)
     assert not can_restore()
     assert "pip install" in restore_videos([path], PATHS)
     assert videos(path) == [media("video.mp4")]

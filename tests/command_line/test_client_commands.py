@@ -19,10 +19,10 @@ from protocol.faults import FaultCode
 from protocol.ids import JobId, PeerId, RoomId
 from rtc.client.list_workers import print_workers as show
 from rtc.client.options import ClientOptions
-from rtc.client.package_builder.slp_files import HDF5
 from rtc.client.tickets import JobTicket, save
 from rtc.command_line import client_commands
 from rtc.common.errors import ExitCode, RtcError
+from rtc.common.hdf5 import HDF5
 from rtc.config.room_secrets.finder import RoomSecrets
 from rtc.config.room_secrets.sources import GivenSecret, SecretPlaces
 from rtc.runtime.room_keys import no_secret

@@ -11,7 +11,8 @@ import yaml
 import cli
 from rtc.client import write_config
 from rtc.client.package_builder import contents, slp_files
-from rtc.client.package_builder.slp_files import HDF5, Project
+from rtc.client.package_builder.slp_files import Project
+from rtc.common.hdf5 import HDF5
 from rtc.sleap_nn.auto_config import EXPLAINER
 from rtc.sleap_nn.commands import show_command
 from rtc.testing.sleap_nn_stand_in import RECOMMENDED
@@ -30,7 +31,7 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.chdir(tmp_path / "here")
     sleap_nn = install_stand_in(tmp_path / "bin")
     monkeypatch.setattr(write_config, "find_sleap_nn", lambda: sleap_nn)
-    monkeypatch.setattr(slp_files, "_python_with_sleap_io", lambda: sys.executable)
+    monkeypatch.setattr(slp_files, "python_with", lambda _module: sys.executable)
     monkeypatch.setattr(contents, "read_project", lambda _path, _reads: Project(3, (), edges=2, tracks=0))
     Path("flies.slp").write_bytes(HDF5 + b"labels")
 

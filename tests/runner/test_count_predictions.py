@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from rtc.common.hdf5 import HDF5
 from rtc.packages.inference import PredictStep
 from rtc.runner import count_predictions as module
-from rtc.runner.count_predictions import HDF5, FileCounts, count_predictions
+from rtc.runner.count_predictions import FileCounts, count_predictions
 
 INSTANCE = [("instance_type", "u1"), ("frame_id", "u8"), ("track", "i4")]
 STEP = PredictStep("a.mp4", "a.mp4", ("m",), "out.slp")

@@ -2,24 +2,21 @@
 
 import logging
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from attrs import define
 
 from protocol.faults import FaultCode
+from rtc.common.cancellable_process import EndedProcess, run_cancellable
 from rtc.common.errors import RtcError
 from rtc.common.subprocess_input import open_input
-from rtc.packages.zip_writer import check_cancelled
 from rtc.sleap_nn.output import clean_line, failure_reason
 
 logger = logging.getLogger(__name__)
 
-CANCEL_CHECK_TIME = 0.2
-"""Seconds between two checks whether the task that waits for the subprocess was cancelled."""
 REFUSED, DISK_FULL = 3, 4
 """Exit statuses of the subprocess: stdout is a sentence for the person; there is no space for the copy."""
 _FOR_PERSON = b"say: "
@@ -53,27 +50,13 @@ def run_sleap_io(
     """
     # -P: without it our own folder would come first on sys.path, and our modules would hide packages of the same name
     command = [python, "-P", *arguments]
-    pipes: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     reporter = _Reporter(report)
-    with (
-        _open_stdin(stdin_text) as stdin,
-        subprocess.Popen(command, env=os.environ | _ENVIRONMENT, stdin=stdin, **pipes) as process,
-    ):
-        try:
-            while True:
-                try:
-                    output, errors = process.communicate(timeout=CANCEL_CHECK_TIME)
-                    break
-                except subprocess.TimeoutExpired as pause:
-                    check_cancelled()
-                    reporter.read(pause.stderr or b"")
-        except BaseException:
-            process.kill()
-            raise
-    reporter.read(errors)
-    if process.returncode:
-        raise _failure(labels, process.returncode, output, errors)
-    return bytes(output)
+    with _open_stdin(stdin_text) as stdin:
+        ended = run_cancellable(command, stdin, os.environ | _ENVIRONMENT, watch_stderr=reporter.read)
+    reporter.read(ended.stderr)
+    if ended.status:
+        raise _failure(labels, ended)
+    return ended.stdout
 
 
 @contextmanager
@@ -109,17 +92,17 @@ class _Reporter:
         self._lines = len(lines)
 
 
-def _failure(labels: Path, status: int, output: bytes, errors: bytes) -> RtcError:
+def _failure(labels: Path, ended: EndedProcess) -> RtcError:
     """Return the error for a subprocess that has failed.
 
     What the libraries have raised goes into the log: to a person, only the words of sleap-io about a file are of use.
     """
-    if status == REFUSED:
-        return RtcError(FaultCode.USAGE, clean_line(output.strip()))
-    if status == DISK_FULL:
+    if ended.status == REFUSED:
+        return RtcError(FaultCode.USAGE, clean_line(ended.stdout.strip()))
+    if ended.status == DISK_FULL:
         return RtcError(FaultCode.DISK_FULL, f"The disk is too full to pack the images of {labels.name}. Make room.")
-    lines = [clean_line(line) for line in errors.splitlines()]
-    logger.info("%s could not be read (status %d): %s", labels.name, status, "\n".join(lines[-_LOGGED_MAX:]))
+    lines = [clean_line(line) for line in ended.stderr.splitlines()]
+    logger.info("%s could not be read (status %d): %s", labels.name, ended.status, "\n".join(lines[-_LOGGED_MAX:]))
     why = failure_reason(lines)
     kind, _, words = why.partition(": ")
     return unreadable(labels, words if kind in _HAVE_WORDS and words else "")

@@ -1,8 +1,6 @@
 """SLEAP projects (`.slp`): their labelled frames and videos, read by a subprocess that has sleap-io."""
 
-import importlib.util
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,12 +10,11 @@ from protocol.converter import WireError, from_json, to_json
 from protocol.faults import FaultCode
 from rtc.client.package_builder.sleap_io_process import run_sleap_io, unreadable
 from rtc.common.errors import RtcError
+from rtc.common.hdf5 import HDF5
 from rtc.packages.original_paths import OriginalPath
 from rtc.packages.zip_reader import open_user_file
-from rtc.sleap_nn.commands import find_sleap_nn, python_of
+from rtc.sleap_nn.commands import python_with
 
-HDF5 = b"\x89HDF\r\n\x1a\n"
-"""The first bytes of every HDF5 file, which a `.slp` file is."""
 CONTENTS_MAX = 2**28
 """Bytes of JSON about one project: a million images with long paths."""
 _INSPECT, _EMBED = (Path(__file__).resolve().parent / name for name in ("slp_subprocess.py", "embed_subprocess.py"))
@@ -274,7 +271,7 @@ def _run_subprocess(
     Raises:
         RtcError: under the conditions of `embed_images`.
     """
-    python = _python_with_sleap_io()
+    python = python_with("sleap_io")
     if python is None:
         raise RtcError(
             FaultCode.USAGE,
@@ -286,14 +283,4 @@ def _run_subprocess(
 
 def has_sleap_io() -> bool:
     """Return True when a Python with sleap-io is installed here, which can open a project."""
-    return _python_with_sleap_io() is not None
-
-
-def _python_with_sleap_io() -> str | None:
-    """Return the path of a Python that has sleap-io: our own, or that of sleap-nn; None when there is none."""
-    if importlib.util.find_spec("sleap_io") is not None:
-        return sys.executable
-    try:
-        return str(python_of(find_sleap_nn()))
-    except RtcError:
-        return None
+    return python_with("sleap_io") is not None

@@ -15,10 +15,11 @@ from protocol.faults import FaultCode
 from rtc.client.package_builder import build, contents, slp_files
 from rtc.client.package_builder.build import build_tracking, build_training
 from rtc.client.package_builder.contents import inspect_data_labels
-from rtc.client.package_builder.slp_files import HDF5, PredictionFrames, Project, Video
+from rtc.client.package_builder.slp_files import PredictionFrames, Project, Video
 from rtc.client.package_builder.trained_models import find_models
 from rtc.client.package_builder.training_config import refused_settings
 from rtc.common.errors import RtcError
+from rtc.common.hdf5 import HDF5
 from rtc.packages.describe import describe
 from rtc.packages.original_paths import MEMBER, OriginalPath, edit_for_sending, read_original_paths
 from rtc.packages.plan import inspect_package
@@ -41,7 +42,7 @@ CONFIG = {
 @pytest.fixture
 def blind(monkeypatch):
     """Simulate a computer without sleap-io and sleap-nn, which cannot open a project."""
-    monkeypatch.setattr(slp_files, "_python_with_sleap_io", lambda: None)
+    monkeypatch.setattr(slp_files, "python_with", lambda _module: None)
 
 
 @pytest.fixture

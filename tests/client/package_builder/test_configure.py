@@ -9,8 +9,9 @@ import pytest
 from protocol.faults import FaultCode
 from rtc.client.package_builder import build, contents, slp_files
 from rtc.client.package_builder.build import build_config_request, build_training
-from rtc.client.package_builder.slp_files import HDF5, Project
+from rtc.client.package_builder.slp_files import Project
 from rtc.common.errors import RtcError
+from rtc.common.hdf5 import HDF5
 from rtc.packages.hydra_overrides import Override
 from rtc.packages.original_paths import MEMBER
 from rtc.packages.plan import inspect_package
@@ -19,7 +20,7 @@ from rtc.packages.plan import inspect_package
 @pytest.fixture
 def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return labels in the working folder, of which no sleap-io is there to read them."""
-    monkeypatch.setattr(slp_files, "_python_with_sleap_io", lambda: None)
+    monkeypatch.setattr(slp_files, "python_with", lambda _module: None)
     monkeypatch.chdir(tmp_path)
     Path("flies.pkg.slp").write_bytes(HDF5 + b"labels")
     return Path("flies.pkg.slp")

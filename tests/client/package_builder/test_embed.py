@@ -10,7 +10,7 @@ import pytest
 from protocol.faults import FaultCode
 from rtc.client.package_builder import sleap_io_process
 from rtc.client.package_builder.sleap_io_process import DISK_FULL, REFUSED, run_sleap_io
-from rtc.common import subprocess_input
+from rtc.common import cancellable_process, subprocess_input
 from rtc.common.errors import RtcError
 
 CASES = Path(__file__).with_name("embed_cases.py")
@@ -86,7 +86,7 @@ def test_lines_for_the_person_are_reported_once_and_others_never():
 
 
 def test_a_program_that_starts_slowly_gets_all_of_a_long_text(monkeypatch):
-    monkeypatch.setattr(sleap_io_process, "CANCEL_CHECK_TIME", 0.001)  # much less than the start of a Python takes
+    monkeypatch.setattr(cancellable_process, "CANCEL_CHECK_TIME", 0.001)  # much less than the start of a Python takes
     code = "import sys; print(len(sys.stdin.read()))"
     assert run_sleap_io(sys.executable, Path("x.slp"), ["-c", code], "x" * 10**6).split() == [b"1000000"]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rtc.client.package_builder import image_folders, slp_files
 from rtc.client.package_builder.build import build_tracking, build_training
 from rtc.client.package_builder.image_folders import find_images
-from rtc.client.package_builder.slp_files import HDF5
 from rtc.common.errors import RtcError
+from rtc.common.hdf5 import HDF5
 from rtc.packages.plan import inspect_package, read_plan
 from rtc.packages.zip_reader import members, open_zip, unpack
 
@@ -87,7 +87,7 @@ def test_data_and_models_of_any_name_are_read_again(tmp_path_factory, stem, endi
     for name in ("best.ckpt", "training_config.yaml"):
         (folder / name).write_text("{}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slp_files, "_python_with_sleap_io", lambda: None)
+        patch.setattr(slp_files, "python_with", lambda _module: None)
         if (
             "/" in stem
             or not data.suffix

@@ -17,6 +17,7 @@ from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name
 from rtc.packages.written_config import WrittenConfig, read_written_configs, write_new_file
 from rtc.sleap_nn.auto_config import (
+    TARGET,
     Recommendation,
     choice_text,
     config_command,
@@ -28,8 +29,6 @@ from rtc.sleap_nn.auto_config import (
 from rtc.sleap_nn.commands import find_sleap_nn
 from rtc.sleap_nn.environment import SHIM
 from rtc.sleap_nn.output import clean_line, failure_reason
-
-_CONFIG = "sleap-nn.yaml"
 
 
 @frozen
@@ -93,7 +92,7 @@ def _run_sleap_nn(
     Raises:
         RtcError: USAGE: sleap-nn failed. BAD_PACKAGE or JOB_FAILED: what it has written cannot be used.
     """
-    status, lines = _run(config_command(sleap_nn, str(labels.absolute()), str(scratch / _CONFIG), pipeline))
+    status, lines = _run(config_command(sleap_nn, str(labels.absolute()), str(scratch / TARGET), pipeline))
     if has_no_config_command(status, lines):
         return None
     configs = () if status else read_written_configs(scratch, labels.name, str(labels))

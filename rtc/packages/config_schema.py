@@ -140,11 +140,6 @@ def known_schemas() -> tuple[Schema, ...]:
     return tuple(map(schema_of_file, _versions()))
 
 
-def find_schema(version: str | None) -> Schema | None:
-    """Return the schema of a version of sleap-nn, or None if this version is not known."""
-    return schema_of_file(version) if version in _versions() else None
-
-
 @cache
 def _versions() -> tuple[str, ...]:
     names = [path.stem for path in SCHEMAS.glob("*.json")]

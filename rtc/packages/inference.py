@@ -18,6 +18,7 @@ from rtc.packages.file_names import UsedNames, base_name, collision_key, plain_n
 from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import leaves_folder
 from rtc.packages.inference_script import PredictLine
+from rtc.packages.member_names import IMAGE_ENDINGS
 from rtc.packages.model_config import FILE_SETTINGS, parse_settings
 from rtc.packages.model_sets import TrainedModel, check_models_together, trained_model
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, read_options
@@ -29,9 +30,6 @@ from rtc.packages.zip_reader import FOLDERS_MAX
 LABELS_ENDING = ".slp"
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mj2", ".mkv", ".h5", ".hdf5", ".seq", ".tif", ".tiff")
 """Suffixes of files that sleap-nn 0.3.5 reads as a video, through sleap-io."""
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-"""Suffixes of the images that sleap-io 0.9 looks for in a folder (`ImageVideo.find_images`), in small letters only; it
-sorts them by name, character by character, and does not look into folders of the folder."""
 WEIGHTS_FILES = ("best.ckpt", "best_model.h5")
 """The second is that of SLEAP 1.4 and older, which sleap-nn reads too."""
 CONFIG_FILES = ("training_config.yaml", "training_config.json")

@@ -26,7 +26,10 @@ _TEXT_MAX = 2**16
 """Maximum number of bytes that are read of each of them; real ones have 2 kB."""
 _NAMES_MAX = 50
 """Maximum number of names that are looked for in them."""
-_IMAGES = (b".png", b".jpg", b".jpeg", b".tif", b".tiff", b".bmp")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+"""Suffixes of the images that sleap-io 0.9 looks for in a folder (`ImageVideo.find_images`), in small letters only; it
+sorts them by name, character by character, and does not look into folders of the folder."""
+_IMAGES = tuple(ending.encode() for ending in IMAGE_ENDINGS)
 """Endings of files of which there may be thousands, and which no text names one by one."""
 _SAME_FOLDER = "./"
 _ESCAPES = re.compile(r"\\x([0-9A-Fa-f]{2})|\\u([0-9A-Fa-f]{4})")

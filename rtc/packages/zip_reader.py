@@ -4,7 +4,6 @@ The worker unpacks packages with it, and the client unpacks results; neither tru
 copied in blocks, so memory use does not depend on their size.
 """
 
-import errno
 import re
 import secrets
 import shutil
@@ -23,6 +22,7 @@ from protocol.faults import FaultCode
 from protocol.fields import is_printable
 from rtc.common import sizes
 from rtc.common.errors import RtcError
+from rtc.common.full_disk import is_full_disk
 from rtc.common.windows_names import is_reserved_on_windows
 from rtc.packages.file_names import collision_key
 from rtc.packages.foreign_errors import bad_package, foreign_errors
@@ -312,7 +312,7 @@ def _unpack(
             for member in files:
                 _write_member(archive, member, folder.joinpath(*member.name.split("/")), check)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full_disk(error):
                 raise _disk_full(total) from None
             raise
 

@@ -19,6 +19,7 @@ from rtc.packages.sources import FolderSource
 from rtc.packages.written_config import WrittenConfig, read_written_configs, write_new_file
 from rtc.runner.step_context import StepContext
 from rtc.sleap_nn.auto_config import (
+    TARGET,
     Recommendation,
     choice_text,
     config_command,
@@ -33,8 +34,6 @@ TOO_OLD = (
     "The worker's sleap-nn is too old to write a configuration. Give one with --config, or have sleap-nn upgraded "
     "there."
 )
-_CONFIG = "sleap-nn.yaml"
-"""The name that sleap-nn is told to write to."""
 
 
 async def write_configs(context: StepContext, folder: Path, plan: Plan, request: ConfigRequest) -> Plan:
@@ -51,7 +50,7 @@ async def write_configs(context: StepContext, folder: Path, plan: Plan, request:
     """
     context.emit(ConfigurationStarted(context.job))
     scratch = await trio.to_thread.run_sync(_make_scratch_folder, context.folder)
-    target = f"{scratch.name}/{_CONFIG}"
+    target = f"{scratch.name}/{TARGET}"
     status = await context.run(config_command(context.sleap_nn, request.labels, target, request.pipeline))
     lines = list(context.log.last_lines)
     if has_no_config_command(status, lines):

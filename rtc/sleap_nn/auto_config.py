@@ -13,6 +13,8 @@ from rtc.sleap_nn.output import hide_paths
 
 EXPLAINER = Path(__file__).resolve().parent / "explain_config.py"
 """Program that prints why sleap-nn recommends a pipeline; run by sleap-nn's Python."""
+TARGET = "sleap-nn.yaml"
+"""The name that sleap-nn is told to write to, in a folder of its own."""
 REASON_MAX = 1000
 """Characters of a reason that are shown."""
 _USAGE_STATUS = 2

@@ -38,6 +38,7 @@ from protocol.jobs import SubmitJob
 from protocol.status import Role, Status, WorkerFacts
 from rtc.common.errors import RtcError
 from rtc.common.file_system import Feature, find_missing, has_locks
+from rtc.common.full_disk import is_full_disk
 from rtc.common.gpu import NO_GPU, GpuFacts, combine, read_gpu, read_gpus
 from rtc.common.private_folder import make_private_folder
 from rtc.common.size_limits import PACKAGE_MAX
@@ -61,7 +62,6 @@ from rtc.worker.job_manager import JobManager
 from rtc.worker.job_sessions import JobSessions
 from rtc.worker.membership_file import MembershipFile, SavedMembership, open_membership_file
 from rtc.worker.nearby import start_nearby
-from rtc.worker.result_store import FULL_DISK
 from rtc.worker.room_membership import RoomMembership, WorkerReady
 
 log = logging.getLogger("rtc.worker")
@@ -424,7 +424,7 @@ def _prepare_folder(folder: Path, option: str, needed: Iterable[Feature]) -> Non
         make_private_folder(folder)
         missing = find_missing(folder, needed)
     except OSError as error:
-        advice = f"{'Make room there, or choose' if error.errno in FULL_DISK else 'Choose'} another with {option}."
+        advice = f"{'Make room there, or choose' if is_full_disk(error) else 'Choose'} another with {option}."
         raise RtcError(FaultCode.USAGE, f"The folder {shown} cannot be used ({error.strerror}). {advice}") from None
     if missing is not None:
         text = (

@@ -1,6 +1,5 @@
 """Packs and records the results of jobs, stores them for their owners, and removes them after a time."""
 
-import errno
 import logging
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from attrs import define, field
 from actors.events import JobFinished
 from protocol.ids import JobId
 from protocol.jobs import JobNote, NoteKind, Outcome
+from rtc.common.full_disk import is_full_disk
 from rtc.common.job_result import JobResult
 from rtc.config.folders import shown_path
 from rtc.runner.job_files import PACKAGE, read_result_paths
@@ -25,7 +25,6 @@ log = logging.getLogger("rtc.worker.result_store")
 
 ROOM_PERIOD = 30.0
 """Seconds between two attempts to pack a result while the disk is full."""
-FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 NO_ROOM = (
     "The worker's disk is full, so the result cannot be packed yet. Tell the worker's owner to make room. Nothing is "
     "lost: wait here, or leave and fetch it later."
@@ -77,7 +76,7 @@ class ResultStore:
                 await pack_results(job.folder / PACKAGE, read_result_paths(job.folder), archive)
                 return (await trio.Path(archive).stat()).st_size
             except OSError as error:
-                if error.errno not in FULL_DISK:
+                if not is_full_disk(error):
                     raise
             if not is_told:
                 is_told = True

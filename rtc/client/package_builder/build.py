@@ -39,6 +39,7 @@ from rtc.client.package_builder.slp_files import (
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
 from rtc.client.package_builder.training_config import TrainingConfig, find_refused_in, read_training_configs
 from rtc.common.errors import RtcError
+from rtc.common.full_disk import is_full_disk
 from rtc.config.folders import shown_path
 from rtc.packages.file_names import plain_name, unused_path
 from rtc.packages.hydra_overrides import (
@@ -48,7 +49,8 @@ from rtc.packages.hydra_overrides import (
     read_overrides,
     split_secrets,
 )
-from rtc.packages.inference import IMAGE_ENDINGS, LABELS_ENDING, VIDEO_ENDINGS
+from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
+from rtc.packages.member_names import IMAGE_ENDINGS
 from rtc.packages.model_sets import check_models_together
 from rtc.packages.original_paths import MEMBER
 from rtc.packages.plan import inspect_package
@@ -343,7 +345,7 @@ def _open_scratch_folder(target: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".sleap-rtc-", dir=target.parent, ignore_cleanup_errors=True) as name:
             yield Path(name)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full_disk(error):
             raise _disk_full(target) from None
         if error.errno == errno.ENAMETOOLONG:
             text = f"The name of {target.stem} is too long for a package. Rename the file, and try again."

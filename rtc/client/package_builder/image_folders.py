@@ -10,8 +10,8 @@ from protocol.faults import FaultCode
 from rtc.client.package_builder.contents import PackageContents
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import collision_key, plain_file
-from rtc.packages.inference import IMAGE_ENDINGS, LABELS_ENDING, VIDEO_ENDINGS
-from rtc.packages.member_names import is_ignored
+from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
+from rtc.packages.member_names import IMAGE_ENDINGS, is_ignored
 from rtc.packages.zip_reader import MEMBERS_MAX
 
 IMAGES_MAX = MEMBERS_MAX - 500

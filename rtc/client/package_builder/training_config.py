@@ -20,6 +20,7 @@ from rtc.packages.setting_checks import RefusedBy, find_refused, merge
 from rtc.packages.setting_paths import get_setting, with_setting
 from rtc.packages.sources import TEXT_MAX
 from rtc.packages.text_encoding import decode_text
+from rtc.packages.written_config import TRAINED_FIRST
 
 _LABELS = ("data_config.val_labels_path", "data_config.test_file_path")
 _LEGACY_LABELS = ("data.labels.validation_labels", "data.labels.test_labels")
@@ -31,8 +32,6 @@ _WEIGHTS = (
 _OWN_SETTINGS = ("data_config.cache_img_path", WANDB_KEY)
 """Settings that are removed: a folder of the client's own computer, which does not exist elsewhere, and the key of a
 service, which no job needs."""
-_TRAINED_FIRST = "centroid"
-"""The head that is trained before all other heads (such as centered_instance), as in SLEAP."""
 
 AddFile = Callable[[Path, str], str]
 """Adds a file to a folder of the package, and returns its name in the package."""
@@ -125,14 +124,14 @@ class TrainingConfig:
 
 
 def read_training_configs(paths: tuple[Path, ...]) -> tuple[TrainingConfig, ...]:
-    """Read training configurations; return them in the order in which the models are trained, centroid first.
+    """Read training configurations; return them in the order in which the models are trained.
 
     Raises:
         RtcError: USAGE or BAD_PACKAGE: there are none, or a file is not a training configuration of one model.
     """
     if not paths:
         raise RtcError(FaultCode.USAGE, "Name a training configuration, one for each model.")
-    return tuple(sorted(map(_read, paths), key=lambda training_config: training_config.head != _TRAINED_FIRST))
+    return tuple(sorted(map(_read, paths), key=lambda config: not config.head.startswith(TRAINED_FIRST)))
 
 
 def refused_settings(paths: tuple[Path, ...], overrides: Sequence[str]) -> RefusedBy:

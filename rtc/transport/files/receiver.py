@@ -22,6 +22,7 @@ from protocol.transfer import FileAccept, FileCredit, FileEnd, FileOffer, FileVe
 from protocol.wire import unpack_piece
 from rtc.common import sizes
 from rtc.common.errors import RtcError
+from rtc.common.full_disk import is_full_disk
 from rtc.transport.files.channel import (
     CREDIT_WINDOW,
     TRANSFER_LOST,
@@ -326,7 +327,7 @@ def _translate_write_errors(disk: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if is_full_disk(error) or error.errno == errno.EFBIG:
             raise RtcError(FaultCode.DISK_FULL, f"The {disk} is full. Make room there, then try again.") from None
         raise RtcError(FaultCode.DAMAGED, f"The file could not be written: {error.strerror}.") from None
 

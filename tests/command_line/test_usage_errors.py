@@ -8,6 +8,7 @@ import pytest
 
 from cli import run
 from protocol.faults import FaultCode
+from rtc.client.options import ClientOptions
 from rtc.command_line.client_program import ClientProgram
 from rtc.command_line.options import Size
 from rtc.common.errors import RtcError
@@ -258,46 +259,41 @@ def test_only_the_name_of_a_variable_can_be_passed_to_jobs(run_here: RunHere, na
     assert "canary" not in said
 
 
-def test_what_jobs_see_and_when_they_are_given_up_reaches_worker_and_client(
-    run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[object] = []
+OptionsSeen = list[WorkerOptions | ClientOptions]
 
-    def see(options: WorkerOptions, *_: object, **_more: object) -> None:
-        seen.append(options.all_passed)
-        raise RtcError(FaultCode.USAGE, "seen")
 
-    def see_client(self: ClientProgram, *_: object) -> None:
-        seen.append(self.options.give_up_after)
+@pytest.fixture
+def options_seen(monkeypatch: pytest.MonkeyPatch) -> OptionsSeen:
+    """The options with which workers and clients would have been run; each run ends with a usage error."""
+    seen: OptionsSeen = []
+
+    def see(options: WorkerOptions | ClientOptions, *_: object, **_more: object) -> None:
+        seen.append(options)
         raise RtcError(FaultCode.USAGE, "seen")
 
     monkeypatch.setattr("rtc.worker.fleet.serve", see)
-    monkeypatch.setattr(ClientProgram, "run", see_client)
+    monkeypatch.setattr(ClientProgram, "run", lambda self, *_: see(self.options))
+    return seen
+
+
+def test_what_jobs_see_and_when_they_are_given_up_reaches_worker_and_client(
+    run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options_seen: OptionsSeen
+) -> None:
     (tmp_path / "sleap-rtc.toml").write_text('[default]\npass_env = ["LAB_A", "LAB_B"]\n')
     monkeypatch.chdir(tmp_path)
     run_here(2, "worker", "--pass-env", "LAB_C", "--pass-env", "LAB_A")
     client = ("train", str(make_package(tmp_path / "toy.zip")), "--session-string", SESSION)
     for words in ([], ["--give-up-after", "2h"], ["--give-up-after", "inf"]):
         run_here(2, *client, *words)
+    seen = [each.all_passed if isinstance(each, WorkerOptions) else each.give_up_after for each in options_seen]
     assert seen == [("LAB_A", "LAB_B", "LAB_C"), None, 7200.0, None]
 
 
-def test_the_limits_reach_worker_and_client(run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-
-    def see(options: WorkerOptions, *_: object, **_more: object) -> None:
-        seen.append(options.package_max)
-        raise RtcError(FaultCode.USAGE, "seen")
-
-    def see_client(self: ClientProgram, *_: object) -> None:
-        seen.append(self.options.result_max)
-        raise RtcError(FaultCode.USAGE, "seen")
-
-    monkeypatch.setattr("rtc.worker.fleet.serve", see)
-    monkeypatch.setattr(ClientProgram, "run", see_client)
+def test_the_limits_reach_worker_and_client(run_here: RunHere, tmp_path: Path, options_seen: OptionsSeen) -> None:
     package = make_package(tmp_path / "toy.zip")
     client = ("client-train", "--session-string", SESSION, "--pkg-path", str(package))
     for words in (("worker",), client):
         run_here(2, *words)
         run_here(2, *words, {"worker": "--max-package", "client-train": "--max-result"}[words[0]], "3GB")
+    seen = [each.package_max if isinstance(each, WorkerOptions) else each.result_max for each in options_seen]
     assert seen == [20 * 10**9, 3 * 10**9, 50 * 10**9, 3 * 10**9]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 import yaml
+from job_run import JobRun
 
 from protocol.fields import COUNT_MAX, is_printable
 from protocol.jobs import (
@@ -37,11 +38,9 @@ from rtc.common.errors import RtcError
 from rtc.common.job_result import JobResult
 from rtc.packages.hydra_overrides import Override
 from rtc.packages.inference import PredictStep
-from rtc.packages.plan import TrainStep, read_plan
-from rtc.packages.zip_reader import unpack
+from rtc.packages.plan import TrainStep
 from rtc.runner import run_plan
 from rtc.runner.devices import SILENT_DRIVER
-from rtc.runner.run_plan import StopSwitch, run_job
 from rtc.runner.silence import SilenceWatch, Usage
 from rtc.runner.step_context import StepContext
 from rtc.sleap_nn import output, zmq_progress
@@ -67,19 +66,16 @@ LEGACY = {
 }
 
 
-class Job:
-    """One unpacked package and the events that were emitted when it ran."""
+class Job(JobRun):
+    """A job of whose events a test can wait for one."""
 
     def __init__(self, folder, sleap_nn):
-        self.folder = folder
-        self.sleap_nn = sleap_nn
-        self.emitted = []
+        super().__init__(folder, sleap_nn)
         self.progressed = trio.Event()
-        self.switch = StopSwitch()
         self.changed = trio.Event()
 
     def emit(self, news):
-        self.emitted.append(news)
+        super().emit(news)
         if isinstance(news, Progress):
             self.progressed.set()
         self.changed.set()
@@ -89,28 +85,6 @@ class Job:
         while not any(map(holds, self.emitted)):
             self.changed = trio.Event()
             await self.changed.wait()
-
-    def of(self, kind):
-        return [news for news in self.emitted if isinstance(news, kind)]
-
-    def lines(self):
-        return [line for news in self.of(LogLines) for line in news.lines]
-
-    async def run(self, package, accelerator="cpu", gpus=None, **more):
-        await unpack(package, self.folder)
-        plan = await trio.to_thread.run_sync(read_plan, self.folder)
-        with trio.fail_after(HANG_TIME):
-            return await run_job(
-                "j",
-                plan,
-                self.folder,
-                sleap_nn=self.sleap_nn,
-                accelerator=accelerator,
-                gpus=gpus,
-                emit=self.emit,
-                switch=self.switch,
-                **more,
-            )
 
     async def stopped(self, package, scope, when):
         """Run a package, request a stop as soon as an event fits `when`, and return how the job ends."""

@@ -2,13 +2,11 @@
 
 import pytest
 import trio
+from job_run import JobRun
 
-from protocol.jobs import ConfigurationStarted, JobNote, JobStarted, LogLines, ModelStarted, Outcome, StopScope
+from protocol.jobs import ConfigurationStarted, JobNote, JobStarted, ModelStarted, Outcome, StopScope
 from rtc.common.job_result import JobResult
-from rtc.packages.plan import read_plan
 from rtc.packages.safe_yaml import safe_yaml
-from rtc.packages.zip_reader import unpack
-from rtc.runner.run_plan import StopSwitch, run_job
 from rtc.runner.write_configs import TOO_OLD
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.sleap_nn_stand_in import RECOMMENDED
@@ -17,46 +15,24 @@ from rtc.testing.stand_in import install_stand_in, make_labels_package
 pytestmark = pytest.mark.slow
 
 
-class Job:
-    """One unpacked package, the events of its run, and the plan that was reported."""
+class Job(JobRun):
+    """A job that also notes the plan that was reported."""
 
     def __init__(self, folder, sleap_nn):
-        self.folder = folder
-        self.sleap_nn = sleap_nn
-        self.emitted = []
-        self.switch = StopSwitch()
+        super().__init__(folder, sleap_nn)
         self.configuring = trio.Event()
         self.plan = None
 
     def emit(self, news):
-        self.emitted.append(news)
+        super().emit(news)
         if isinstance(news, ConfigurationStarted):
             self.configuring.set()
-
-    def of(self, *kinds):
-        return [news for news in self.emitted if isinstance(news, kinds)]
-
-    def lines(self):
-        return [line for news in self.of(LogLines) for line in news.lines]
 
     def note_plan(self, plan):
         self.plan = plan
 
     async def run(self, package, overrides=()):
-        await unpack(package, self.folder)
-        plan = await trio.to_thread.run_sync(read_plan, self.folder, overrides)
-        with trio.fail_after(HANG_TIME):
-            return await run_job(
-                "j",
-                plan,
-                self.folder,
-                sleap_nn=self.sleap_nn,
-                accelerator="cpu",
-                gpus=None,
-                emit=self.emit,
-                switch=self.switch,
-                planned=self.note_plan,
-            )
+        return await super().run(package, overrides=overrides, planned=self.note_plan)
 
 
 @pytest.fixture
